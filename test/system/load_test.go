@@ -161,7 +161,6 @@ type sender struct {
 
 	sent, ackedMessages   int // of this round; the write goroutine owns sent
 	reports, ackedReports int64
-	ackedVersion          int64 // of reported properties
 }
 
 func (s *sender) begin(round int, c *mqttClient) {
@@ -236,11 +235,11 @@ func (s *sender) read() {
 			n++
 		case *mqtt.Publish:
 			status, rid, version, err := twinAnswer(p.Topic)
-			if err != nil || status != 204 || rid != s.ackedReports+1 {
+			if err != nil || status != 204 || rid != s.ackedReports+1 || version != 1+rid {
 				s.fleet.failf("%s: after report %d: got %s %s (%v)", s.id, s.ackedReports, p.Topic, p.Payload, err)
 				return
 			}
-			s.ackedReports, s.ackedVersion = rid, version
+			s.ackedReports = rid
 			s.fleet.acked.Add(1)
 		default:
 			s.fleet.failf("%s: unexpected %v", s.id, packet.Type())
