@@ -1,6 +1,7 @@
 package local
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -134,4 +135,20 @@ func decodeDocument(b []byte) (engine.Revision, []byte, error) {
 		return 0, nil, fmt.Errorf("document of %d bytes: %w", len(b), errMalformed)
 	}
 	return engine.Revision(binary.BigEndian.Uint64(b)), b[documentOverhead:], nil
+}
+
+// endOfSpan returns the end of what key belongs to: the records of one log, or everything that is between those of two
+// logs. Nil is the end of all keys.
+func endOfSpan(key []byte) []byte {
+	if len(key) < prefixSize {
+		return nil
+	}
+	if key[2] < spaceRecord {
+		return appendPrefix(nil, engine.Partition(binary.BigEndian.Uint16(key)), spaceRecord)
+	}
+	name := bytes.IndexByte(key[prefixSize:], 0)
+	if name < 0 {
+		return nil
+	}
+	return append(bytes.Clone(key[:prefixSize+name]), 1)
 }

@@ -9,11 +9,23 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"github.com/twinhub/twinhub/internal/engine"
 )
+
+// settle waits until Pebble has nothing to do in the background.
+func settle(db *pebble.DB) {
+	for {
+		m := db.Metrics()
+		if m.Table.InitialStatsCollectionComplete && m.Table.PendingStatsCollectionCount == 0 && m.Compact.NumInProgress == 0 {
+			return
+		}
+		time.Sleep(100 * time.Microsecond)
+	}
+}
 
 // TestReadFailure lets the reads of tables fail from each one on. Whoever reads must get what is there, or the cause.
 func TestReadFailure(t *testing.T) {
@@ -66,6 +78,7 @@ func TestReadFailure(t *testing.T) {
 				if err != nil {
 					t.Fatalf("Open: %v", err)
 				}
+				settle(e.store.db) // whose own reads are not to fail
 				f.armed.Store(true)
 				got, err := read(e)
 				whole := f.count.Load() <= n
