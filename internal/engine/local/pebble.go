@@ -117,9 +117,8 @@ func (s *store) options(logger *slog.Logger) *pebble.Options {
 }
 
 // separateLogs ends a table where a log begins or ends. What is flushed of a log lies behind all of it that was flushed
-// before, so such tables move from level to level as they are; were a table shared by several logs, or with documents,
-// every compaction would write all of it again (with 1,000 devices that send as fast as they can, a quarter of the
-// hub's processor time).
+// before, so a compaction of such tables need not write that again. It would if tables were shared by several logs, or
+// with documents: see DESIGN.md, "Tables".
 func separateLogs(start []byte) (pebble.SpanPolicy, []byte, error) {
 	return pebble.SpanPolicy{}, endOfSpan(start), nil
 }
