@@ -137,8 +137,8 @@ func decodeDocument(b []byte) (engine.Revision, []byte, error) {
 	return engine.Revision(binary.BigEndian.Uint64(b)), b[documentOverhead:], nil
 }
 
-// endOfSpan returns the end of what key belongs to: the records of one log, or everything that is between those of two
-// logs. Nil is the end of all keys.
+// endOfSpan returns the end of what key belongs to: the records of one log, or what a partition has besides records.
+// Nil is the end of all keys.
 func endOfSpan(key []byte) []byte {
 	if len(key) < prefixSize {
 		return nil
